@@ -128,7 +128,14 @@ def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
     gate = msgspec.json.decode(options.gate, type=GateConfig)
     fleet = FloopConfig(task=options.task, seed=seed, learner=learner, deploy=deploy, gate=gate)
     world = SimWorld(shift, tuple(options.shift_robots))
-    config = LoopConfig(fleet=fleet, shift=shift, shift_robots=world.robots, shift_at_s=SHIFT_AT_S, cores=options.cores)
+    config = LoopConfig(
+        fleet=fleet,
+        shift=shift,
+        shift_robots=world.robots,
+        shift_at_s=SHIFT_AT_S,
+        cores=options.cores,
+        speed=options.speed,
+    )
     bundles: dict[str, Bundle] = {}
     failing_s: float | None = None
     with tempfile.TemporaryDirectory(prefix="floop-recovery-") as folder, Loop(config, Path(folder)) as loop:
@@ -230,6 +237,7 @@ def main() -> None:
     parser.add_argument("--task", default="floop/Pick-v0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[20, 21])
     parser.add_argument("--cores", type=float, default=2.0, help="of the fleet; 0: computing takes no time")
+    parser.add_argument("--speed", type=float, default=1.0, help="of these cores, as a multiple of this machine's")
     parser.add_argument("--seconds", type=int, default=125, help="virtual seconds after the shift")
     parser.add_argument("--at", type=int, nargs="*", default=[30, 60, 120], help="seconds after it, to measure at")
     parser.add_argument("--episodes", type=int, default=500, help="shifted scenarios, and known ones, of a measurement")

@@ -36,6 +36,8 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Transitions of explorers in a virtual second, while computing takes no time."""
     cores: float = 0.0
     """Cores that the fleet has; computing takes the time of these. 0: it takes none, and runs repeat exactly."""
+    speed: float = 1.0
+    """How many times quicker these cores compute than this machine, where that is slower than what it stands for."""
     analogy_share: float = ANALOGY_SHARE
     """Share of explorers' episodes on failing tasks that are made by analogy, at first."""
     fit: bool = True
@@ -48,6 +50,8 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(
                 f"cores is {self.cores:g}, but robots alone take {ROBOTS_CORES:g}; use more, or 0 for none"
             )
+        if not 0.0 < self.speed < math.inf:
+            raise ValueError(f"speed is {self.speed:g}; it must be above 0")
 
 
 class LoopProgress(msgspec.Struct, frozen=True, kw_only=True):

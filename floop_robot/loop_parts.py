@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Self
 
@@ -101,7 +102,12 @@ class LoopParts:
             if config.cores:
                 workers = fleet.gate.workers
                 threads = {"gate": gate_workers_for(int(config.cores)) if workers == "auto" else workers}
-                self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice, threads=threads)
+                self.cores = SharedCores(
+                    config.cores - ROBOTS_CORES,
+                    self._nice,
+                    lambda: time.process_time() / config.speed,
+                    threads=threads,
+                )
             self._explorer_rows = 0 if config.cores else config.explorer_rows
             self._rate_limiter = ExplorationRateLimiter(rows_per_weights(fleet.learner), self.clock_s)
             self._explored_version = 0

@@ -102,6 +102,12 @@ def test_cores_that_leave_nothing_for_learning_are_refused_in_one_line(cores: fl
         LoopConfig(cores=cores)
 
 
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
+def test_cores_that_do_not_compute_are_refused_in_one_line(speed: float) -> None:
+    with pytest.raises(ValueError, match=r"^speed is .*; it must be above 0$"):
+        LoopConfig(cores=2.0, speed=speed)
+
+
 def test_a_canary_is_refused_where_all_robots_act_on_one_version(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave it out"):
         Loop(LoopConfig(fleet=FloopConfig(deploy=DeployConfig(canary="robot_1"))), tmp_path)

@@ -15,7 +15,7 @@ from typing import Final
 import zmq
 
 from floop_robot.durable.owned_thread import OwnedThread
-from floop_robot.transport.zmq_sockets import Context
+from floop_robot.transport.zmq_sockets import Context, receive
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ DOMAIN: Final = "floop"
 """ZeroMQ asks about the connections of sockets that have a domain, whichever it is."""
 MAX_REFUSED: Final = 1024
 """Addresses that are refused at a time; the one refused first makes room."""
+_POLL_MS: Final = 50
+"""How often it looks whether it is to end."""
 _ENDPOINT: Final = "inproc://zeromq.zap.01"
 _ADMITTED: Final = b"200"
 _REFUSED: Final = b"300"
@@ -48,8 +50,9 @@ class ZapHandler:
     def close(self) -> None:
         """End the thread and the context. Its sockets must be closed before."""
         self._stop.set()
-        self.context.term()  # wakes the thread, and waits until it has closed its socket
         self._thread.join()
+        self._socket.close(0)
+        self.context.term()
 
     def refuse(self, address: str, why: str) -> None:
         """Let nobody connect from this address for a while."""
@@ -60,11 +63,9 @@ class ZapHandler:
         log.warning("%s: no new connections from %s for %g s: %s", self._what, address, self._refused_s, why)
 
     def _run(self) -> None:
-        try:
-            while True:
-                self._answer(self._socket.recv_multipart())
-        except zmq.ContextTerminated:
-            self._socket.close(0)
+        while not self._stop.is_set():
+            if self._socket.poll(_POLL_MS) and (frames := receive(self._socket)):
+                self._answer(frames)
 
     def _answer(self, frames: list[bytes]) -> None:
         asker, _, version, request_id, _domain, address, *_ = frames

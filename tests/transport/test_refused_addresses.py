@@ -12,6 +12,7 @@ import pytest
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from floop_robot.durable import owned_thread
 from floop_robot.durable.owned_thread import thread_restarts
 from floop_robot.transport.listener import HOSTILE_PARTS, REFUSED_S, Listener
 from floop_robot.transport.peer_guard import PeerLimits
@@ -163,6 +164,22 @@ def test_a_handler_that_failed_answers_again(context: Context, listen: Listen, m
     robot = honest_peer(context, listener)
     wait_for(lambda: echo(listener, robot, b"here I am"), what="the handler's return")
     assert thread_restarts().get("zap-handler", 0) == before + 2
+
+
+def test_a_handler_that_failed_last_can_be_closed(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(handler: ZapHandler, frames: list[bytes]) -> None:
+        raise ZeroDivisionError("nobody foresaw it")
+
+    monkeypatch.setattr(ZapHandler, "_answer", fails)
+    monkeypatch.setattr(owned_thread, "FIRST_BACKOFF_S", 3600.0)
+    before = thread_restarts().get("zap-handler", 0)
+    listener = listen(REFUSED_S)
+    with raw_peer(listener):
+        wait_for(lambda: thread_restarts().get("zap-handler", 0) > before, what="the failure")
+    closing = threading.Thread(target=listener.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
 
 
 def test_listeners_close_while_peers_connect(context: Context) -> None:

@@ -47,9 +47,9 @@ def nothing_is_left(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "seconds", "more"),
     [
-        # On a busy machine the shift comes 40 s after the start. No policy does slippery objects soon, so that a quick
+        # On a busy machine the shift comes 40 s after the start. Slippery objects take a fit first, so that a quick
         # machine does not recover either.
-        ("floop/Pick-v0", "75", ("--shift", "slippery")),
+        ("floop/Pick-v0", "60", ("--shift", "slippery")),
         pytest.param("floop/PickPlace-v0", "75", ("--shift-robots", "robot_2"), marks=pytest.mark.slow),
     ],
 )
@@ -92,7 +92,7 @@ def _says_that_it_did_not_recover(report: dict[str, Any]) -> None:
     assert report["restarts"] == {}
     assert report["evaluation_episodes"] == EPISODES
     assert sum(part["share"] for part in report["waits"].values()) == pytest.approx(1.0)
-    assert report["waits"]["learner"]["per_s"] > 0
+    assert report["waits"]["explorers"]["per_s"] > 0, "the learner may still wait for a fit, and for successes"
 
 
 def _can_be_computed_again(report: dict[str, Any], config: FloopConfig, folder: Path) -> None:
